@@ -86,7 +86,7 @@ func (a *app) open(ctx context.Context, clock clockwork.Clock, progress sandbox.
 	if err := a.schedule(ctx, clock, sessions); err != nil {
 		return err
 	}
-	a.server = server.New(server.Services{
+	a.server = server.New(server.Services{ //nolint:contextcheck // handlers have the contexts of their requests
 		Store: a.store, Engine: a.engine, Sessions: sessions, Executions: a.executions,
 		Tokens: tokens, Passwords: auth.NewPasswords(0),
 	}, server.Settings{

@@ -20,8 +20,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, config.FromEnvironment(), os.Stderr))
+	code := run(ctx, config.FromEnvironment(), os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
 // run serves until ctx ends and returns the exit code: 0 after an orderly end,
@@ -55,8 +56,7 @@ func run(ctx context.Context, environ map[string]string, out io.Writer) int {
 // sentence is what an operator needs to hear: the message for people, and what
 // lies behind it, which clients never see.
 func sentence(err error) string {
-	var e *apperr.Error
-	if errors.As(err, &e) && e.Err != nil {
+	if e, ok := errors.AsType[*apperr.Error](err); ok && e.Err != nil {
 		return fmt.Sprintf("%s (%v)", e.Message, e.Err)
 	}
 	return err.Error()

@@ -1,4 +1,8 @@
-// Package docker carries the folders that the server builds its images from.
+// Package docker holds what images are built from, so that the server can build
+// those it needs by itself, wherever its binary was carried to.
+//
+// Embedding keeps neither modes nor owners: no file in here may count on being
+// executable.
 package docker
 
 import (
@@ -6,19 +10,22 @@ import (
 	"io/fs"
 )
 
-//go:embed runtime
+//go:embed runtime/Dockerfile runtime/trust-ca.sh runtime/gocache/main.go
+//go:embed postgres
 var files embed.FS
 
-// Runtime is the build context of the image that sessions run in.
-var Runtime = sub("runtime")
+// The build contexts of the images, each with its Dockerfile at the root. Runtime
+// takes an optional further file, ca-bundle.crt: the certificate authorities (PEM)
+// to trust while building and in sessions.
+var (
+	Runtime  = context("runtime")
+	Postgres = context("postgres")
+)
 
-// Postgres is the build context of the image of the provided Postgres.
-var Postgres = sub("postgres")
-
-func sub(name string) fs.FS {
-	folder, err := fs.Sub(files, name)
+func context(dir string) fs.FS {
+	sub, err := fs.Sub(files, dir)
 	if err != nil {
-		panic(err)
+		panic(err) // only for an invalid path, and those above are not
 	}
-	return folder
+	return sub
 }

@@ -78,12 +78,10 @@ func problemOf(err error) Problem {
 // asError keeps what is safe to show: anything unknown is an internal error, and
 // only the log says more.
 func asError(err error) *apperr.Error {
-	var e *apperr.Error
-	if errors.As(err, &e) && e.Code != apperr.Internal {
+	if e, ok := errors.AsType[*apperr.Error](err); ok && e.Code != apperr.Internal {
 		return e
 	}
-	var routed *echo.HTTPError
-	if errors.As(err, &routed) {
+	if routed, ok := errors.AsType[*echo.HTTPError](err); ok {
 		switch routed.Code {
 		case http.StatusNotFound:
 			return apperr.New(apperr.NotFound, "There is no such route. The routes are at /swagger/index.html.")

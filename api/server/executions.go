@@ -110,10 +110,10 @@ func (s *Server) stream(c echo.Context, follower *execution.Follower) error {
 	for {
 		batch, err := s.next(c.Request().Context(), follower)
 		if err != nil {
-			return nil //nolint:nilerr // the reader is gone, and the run goes on
+			return nil // the reader is gone, and the run goes on
 		}
 		if err := writer.write(batch.Lines...); err != nil {
-			return nil //nolint:nilerr // as above
+			return nil
 		}
 		if batch.Ended {
 			return nil

@@ -52,8 +52,7 @@ func (s *Server) readBody(c echo.Context) ([]byte, error) {
 		return nil, err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, s.settings.BodyLimit))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, apperr.New(apperr.TooLarge, "The body is larger than %d bytes.", tooLarge.Limit)
 	}
 	if err != nil {
@@ -83,15 +82,13 @@ func decodeJSON(body []byte, into any) error {
 }
 
 func malformed(err error) error {
-	var wrongType *json.UnmarshalTypeError
-	if errors.As(err, &wrongType) && wrongType.Field != "" {
+	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrongType.Field != "" {
 		return &apperr.Error{
 			Code: apperr.Invalid, Message: "A field has the wrong type.", Err: err,
 			Fields: []apperr.Field{{Field: wrongType.Field, Message: "must not be a " + wrongType.Value}},
 		}
 	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return apperr.Wrap(err, apperr.Invalid, "The body is not valid JSON: there is a mistake at byte %d.", syntax.Offset)
 	}
 	return apperr.Wrap(err, apperr.Invalid, "The body is not a valid JSON object.")
@@ -134,8 +131,8 @@ func newValidator() *validator.Validate {
 // check tells every field that is wrong, and how it would be right.
 func (s *Server) check(request any) error {
 	err := s.validate.Struct(request)
-	var invalid validator.ValidationErrors
-	if !errors.As(err, &invalid) {
+	invalid, ok := errors.AsType[validator.ValidationErrors](err)
+	if !ok {
 		return err
 	}
 	fields := make([]apperr.Field, 0, len(invalid))

@@ -88,7 +88,7 @@ func (c *Client) Follow(ctx context.Context, id string, offset int64) (*Output, 
 }
 
 func (c *Client) output(ctx context.Context, method, path string, body []byte) (*Output, error) {
-	response, err := c.do(ctx, method, path, body)
+	response, err := c.do(ctx, method, path, body) //nolint:bodyclose // Output.Close does
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func orderFilter() []unix.SockFilter {
 // as anything with the filter lives.
 func installOrderFilter() (int, error) {
 	filter := orderFilter()
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]} //nolint:gosec // a dozen
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	var errno syscall.Errno
 	for _, flags := range []uintptr{
 		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
@@ -124,7 +124,7 @@ func (c heldCall) length() int {
 	if c.data.number == unix.SYS_WRITEV {
 		return 1
 	}
-	return int(min(c.data.args[2], maxFrame)) //nolint:gosec // bounded
+	return int(min(c.data.args[2], maxFrame))
 }
 
 // writesTo tells whether descriptor 2 of the caller is the given pipe.
@@ -191,8 +191,8 @@ func answerRest(listener int) {
 	if listener < 0 {
 		return
 	}
-	_ = unix.SetNonblock(listener, true)              // has the Go runtime wait for it without a thread
-	file := os.NewFile(uintptr(listener), "listener") //nolint:gosec // descriptor
+	_ = unix.SetNonblock(listener, true) // has the Go runtime wait for it without a thread
+	file := os.NewFile(uintptr(listener), "listener")
 	defer file.Close()
 	conn, err := file.SyscallConn()
 	if err != nil {
@@ -200,7 +200,7 @@ func answerRest(listener int) {
 	}
 	_ = conn.Read(func(fd uintptr) bool {
 		for {
-			fds := []unix.PollFd{pollIn(int(fd))} //nolint:gosec // descriptor
+			fds := []unix.PollFd{pollIn(int(fd))}
 			if _, err := unix.Poll(fds, 0); err != nil && !errors.Is(err, unix.EINTR) {
 				return true
 			}
@@ -210,13 +210,13 @@ func answerRest(listener int) {
 			if fds[0].Revents&unix.POLLIN == 0 {
 				return false
 			}
-			if call, err := receiveCall(int(fd)); err == nil { //nolint:gosec // descriptor
-				call.resume(int(fd)) //nolint:gosec // descriptor
+			if call, err := receiveCall(int(fd)); err == nil {
+				call.resume(int(fd))
 			}
 		}
 	})
 }
 
 func pollIn(fd int) unix.PollFd {
-	return unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} //nolint:gosec // descriptor
+	return unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 }

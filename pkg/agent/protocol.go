@@ -101,8 +101,8 @@ const frameHeader = 1 + 8 + 4
 // appendFrame encodes a frame: kind, end, length, data.
 func appendFrame(dst []byte, f Frame) []byte {
 	dst = append(dst, byte(f.Kind))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(f.End))       //nolint:gosec // never negative
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(f.Data))) //nolint:gosec // at most maxFrame
+	dst = binary.BigEndian.AppendUint64(dst, uint64(f.End))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(f.Data)))
 	return append(dst, f.Data...)
 }
 
@@ -124,7 +124,7 @@ func readFrame(r io.Reader) (Frame, error) {
 		}
 		return Frame{}, err
 	}
-	end := int64(binary.BigEndian.Uint64(header[1:9])) //nolint:gosec // written from an int64
+	end := int64(binary.BigEndian.Uint64(header[1:9]))
 	return Frame{Kind: FrameKind(header[0]), End: end, Data: data}, nil
 }
 

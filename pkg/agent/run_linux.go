@@ -99,7 +99,7 @@ func (r *run) start() error {
 		_ = unix.SetNonblock(fd, true)
 	}
 	r.stdout, r.stderr = stdout[0], stderr[0]
-	r.stdin = os.NewFile(uintptr(stdin[1]), "stdin") //nolint:gosec // descriptor
+	r.stdin = os.NewFile(uintptr(stdin[1]), "stdin")
 	return nil
 }
 
@@ -142,7 +142,7 @@ func (r *run) follow() {
 // discard reads what background processes go on writing, so that they don't
 // fail for want of a reader. It ends with the last of them.
 func discard(fd int) {
-	pipe := os.NewFile(uintptr(fd), "output") //nolint:gosec // descriptor
+	pipe := os.NewFile(uintptr(fd), "output")
 	defer pipe.Close()
 	_, _ = io.Copy(io.Discard, pipe)
 }

@@ -130,7 +130,7 @@ func startProgram(request superviseRequest, files []int) (int, error) {
 	attr := &syscall.ProcAttr{
 		Dir:   request.Dir,
 		Env:   request.Env,
-		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])}, //nolint:gosec // descriptors
+		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
 	pid, err := syscall.ForkExec(request.Path, request.Argv, attr)
@@ -164,7 +164,7 @@ func spawnSupervisor(executable string) (*supervisor, error) {
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   []string{"GOMAXPROCS=1"},
-		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(pair[1])}, //nolint:gosec // descriptors
+		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(pair[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
 	pid, err := syscall.ForkExec(executable, []string{"agent", "supervise"}, attr)

@@ -178,8 +178,7 @@ func (r *Registry) startFailed(ctx context.Context, x *Execution, err error) err
 		return apperr.Wrap(err, apperr.SessionLost, "The session's container is gone. Connect again to get a new one.")
 	}
 	r.abort(ctx, x, ErrorInternal)
-	var remote *agent.RemoteError
-	if errors.As(err, &remote) {
+	if remote, ok := errors.AsType[*agent.RemoteError](err); ok {
 		switch remote.Code { //nolint:exhaustive // the others are nothing that a user can act on
 		case agent.CodeDiskFull:
 			return apperr.Wrap(err, apperr.Conflict, "The session's disk is full. Delete files in /tmp, or connect again.")
@@ -228,7 +227,7 @@ func (r *Registry) Cancel(ctx context.Context, userID, id int64) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(ctx, x, x.agent.Stop(ctx, x.agentID()))
+	return answer(x, x.agent.Stop(ctx, x.agentID()))
 }
 
 // Input writes to the standard input of a running execution, and closes it if
@@ -238,7 +237,7 @@ func (r *Registry) Input(ctx context.Context, userID, id int64, data []byte, eof
 	if err != nil {
 		return err
 	}
-	if err := r.answer(ctx, x, x.agent.Input(ctx, x.agentID(), data, eof)); err != nil {
+	if err := answer(x, x.agent.Input(ctx, x.agentID(), data, eof)); err != nil {
 		return err
 	}
 	_, err = r.store.TouchSession(ctx, x.SessionID, r.settings.SessionIdle)
@@ -246,7 +245,7 @@ func (r *Registry) Input(ctx context.Context, userID, id int64, data []byte, eof
 }
 
 // answer translates what the agent said to a call about a running execution.
-func (r *Registry) answer(ctx context.Context, x *Execution, err error) error {
+func answer(x *Execution, err error) error {
 	var remote *agent.RemoteError
 	switch {
 	case err == nil:

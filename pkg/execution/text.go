@@ -2,6 +2,7 @@ package execution
 
 import (
 	"errors"
+	"slices"
 
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
@@ -21,10 +22,7 @@ func newTextDecoder() *textDecoder {
 // decode returns the text that data completes. With final set nothing waits any
 // more.
 func (d *textDecoder) decode(data []byte, final bool) string {
-	source := data
-	if len(d.rest) > 0 {
-		source = append(d.rest, data...)
-	}
+	source := slices.Concat(d.rest, data)
 	text := make([]byte, 0, len(source)+len(source)/2+replacementSize)
 	for {
 		written, read, err := d.transformer.Transform(text[len(text):cap(text)], source, final)
@@ -34,7 +32,7 @@ func (d *textDecoder) decode(data []byte, final bool) string {
 		}
 		text = append(make([]byte, 0, 2*cap(text)), text...)
 	}
-	d.rest = append([]byte(nil), source...)
+	d.rest = source
 	return string(text)
 }
 

@@ -112,7 +112,7 @@ func (e *Engine) build(ctx context.Context, name, version string, archive []byte
 	err = readProgress(response.Body, func(line string) {
 		tail.add(line)
 		if strings.HasPrefix(line, "Step ") {
-			progress("%s", line)
+			progress("%.100s", line)
 		}
 	})
 	if err != nil {

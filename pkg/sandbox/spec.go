@@ -44,7 +44,7 @@ const (
 	LabelRunbook    = "dev.runbook.runbook"
 	LabelAgent      = "dev.runbook.agent"
 	labelContext    = "dev.runbook.context"
-	labelPassword   = "dev.runbook.password"
+	labelPassword   = "dev.runbook.password" //nolint:gosec // the label's name
 )
 
 const (
