@@ -58,16 +58,17 @@ tidy: ## Check that go.mod and go.sum are what they should be
 	go mod tidy -diff
 
 generate: swagger ## Make the generated files anew
-	go test ./pkg/config -run Example -update
+	go test ./pkg/config -update
 
 SWAGGER_OUTPUT := docs
-SWAGGER_FILES  := docs.go swagger.json
+SWAGGER_FILES  := docs.go swagger.json openapi.json
 
 # From the annotations of the handlers.
 swagger:
-	@go tool swag init --quiet --generalInfo server.go --output $(SWAGGER_OUTPUT) --outputTypes go,json --packageName docs \
+	@go tool swag init --quiet --requiredByDefault --generalInfo server.go --output $(SWAGGER_OUTPUT) --outputTypes go,json --packageName docs \
 		--dir api/server,pkg/execution,pkg/runbook,pkg/store,pkg/apperr,pkg/agent
 	@gofmt -w $(SWAGGER_OUTPUT)/docs.go
+	@go run ./docs/openapi $(SWAGGER_OUTPUT)/swagger.json $(SWAGGER_OUTPUT)/openapi.json
 
 check-generated: ## Check that the generated files are up to date
 	@fresh="$$(mktemp -d)"; trap 'rm -rf "$$fresh"' EXIT; \

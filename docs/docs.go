@@ -1497,6 +1497,11 @@ const docTemplate = `{
     "definitions": {
         "Authorization": {
             "type": "object",
+            "required": [
+                "accessToken",
+                "expiresAt",
+                "user"
+            ],
             "properties": {
                 "accessToken": {
                     "type": "string"
@@ -1574,6 +1579,9 @@ const docTemplate = `{
         },
         "Health": {
             "type": "object",
+            "required": [
+                "status"
+            ],
             "properties": {
                 "status": {
                     "type": "string",
@@ -1586,6 +1594,12 @@ const docTemplate = `{
         },
         "OutputChunk": {
             "type": "object",
+            "required": [
+                "data",
+                "seq",
+                "stream",
+                "type"
+            ],
             "properties": {
                 "data": {
                     "type": "string"
@@ -1614,6 +1628,13 @@ const docTemplate = `{
         },
         "Problem": {
             "type": "object",
+            "required": [
+                "code",
+                "detail",
+                "status",
+                "title",
+                "type"
+            ],
             "properties": {
                 "code": {
                     "allOf": [
@@ -1652,6 +1673,11 @@ const docTemplate = `{
         },
         "Readiness": {
             "type": "object",
+            "required": [
+                "database",
+                "engine",
+                "status"
+            ],
             "properties": {
                 "database": {
                     "type": "string",
@@ -1672,6 +1698,18 @@ const docTemplate = `{
         },
         "Runbook": {
             "type": "object",
+            "required": [
+                "blocks",
+                "content",
+                "createdAt",
+                "files",
+                "id",
+                "ownerId",
+                "privacy",
+                "revision",
+                "title",
+                "updatedAt"
+            ],
             "properties": {
                 "blocks": {
                     "type": "array",
@@ -1729,6 +1767,9 @@ const docTemplate = `{
         },
         "RunbookList": {
             "type": "object",
+            "required": [
+                "items"
+            ],
             "properties": {
                 "items": {
                     "type": "array",
@@ -1743,6 +1784,15 @@ const docTemplate = `{
         },
         "RunbookSummary": {
             "type": "object",
+            "required": [
+                "createdAt",
+                "id",
+                "ownerId",
+                "privacy",
+                "revision",
+                "title",
+                "updatedAt"
+            ],
             "properties": {
                 "createdAt": {
                     "type": "string"
@@ -1782,6 +1832,15 @@ const docTemplate = `{
         },
         "Session": {
             "type": "object",
+            "required": [
+                "createdAt",
+                "expiresAt",
+                "id",
+                "lastActivityAt",
+                "runbookId",
+                "status",
+                "userId"
+            ],
             "properties": {
                 "createdAt": {
                     "type": "string"
@@ -1843,6 +1902,9 @@ const docTemplate = `{
         },
         "SessionList": {
             "type": "object",
+            "required": [
+                "items"
+            ],
             "properties": {
                 "items": {
                     "type": "array",
@@ -1938,6 +2000,11 @@ const docTemplate = `{
         },
         "User": {
             "type": "object",
+            "required": [
+                "email",
+                "id",
+                "username"
+            ],
             "properties": {
                 "email": {
                     "type": "string",
@@ -2038,6 +2105,10 @@ const docTemplate = `{
         },
         "apperr.Field": {
             "type": "object",
+            "required": [
+                "field",
+                "message"
+            ],
             "properties": {
                 "field": {
                     "type": "string"
@@ -2060,6 +2131,13 @@ const docTemplate = `{
         },
         "runbook.FileBlock": {
             "type": "object",
+            "required": [
+                "content",
+                "endLine",
+                "language",
+                "path",
+                "startLine"
+            ],
             "properties": {
                 "content": {
                     "description": "Content follows the same rules as RunnableBlock.Code.",
@@ -2088,6 +2166,14 @@ const docTemplate = `{
         },
         "runbook.RunnableBlock": {
             "type": "object",
+            "required": [
+                "code",
+                "endLine",
+                "index",
+                "options",
+                "runtime",
+                "startLine"
+            ],
             "properties": {
                 "code": {
                     "description": "Code is exactly what was written, with every line ended by LF: the last\none too, and those that ended with CRLF. A lone CR, which CommonMark\ncounts as a line end, stays a CR, except as the very last. Inside lists\nand quotes their markers and indentation are not part of the code; a tab\nthat is so in part leaves spaces, as CommonMark has it. A block without\nlines has the code \"\".",

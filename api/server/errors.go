@@ -100,5 +100,5 @@ func writeProblem(c echo.Context, problem Problem) error {
 	if err != nil {
 		return err
 	}
-	return c.Blob(problem.Status, mimeProblem, body)
+	return c.Blob(problem.Status, mimeProblem, append(body, '\n'))
 }

@@ -20,14 +20,14 @@ import (
 type ExecBlockRequest struct {
 	SessionID  int64   `json:"sessionId" validate:"required,min=1" minimum:"1" example:"1"`
 	BlockIndex *int    `json:"blockIndex" validate:"required,min=0" minimum:"0" example:"0"`
-	Runtime    string  `json:"runtime" enums:"python,node,bash,golang" example:"bash"`
-	Code       *string `json:"code" example:"echo hello"`
+	Runtime    string  `json:"runtime,omitempty" enums:"python,node,bash,golang" example:"bash"`
+	Code       *string `json:"code,omitempty" example:"echo hello"`
 } // @name ExecBlockRequest
 
 // StdinRequest answers a prompt.
 type StdinRequest struct {
-	Data string `json:"data" example:"Ada\n"`
-	EOF  bool   `json:"eof"`
+	Data string `json:"data,omitempty" example:"Ada\n"`
+	EOF  bool   `json:"eof,omitempty"`
 } // @name StdinRequest
 
 // execBlock runs a block and streams what it does.

@@ -16,15 +16,15 @@ import (
 // CreateRunbookRequest makes a runbook.
 type CreateRunbookRequest struct {
 	Title   string        `json:"title" validate:"required,max=200" maxLength:"200" example:"Restore the database"`
-	Content string        `json:"content" example:"# Restore the database"`
-	Privacy store.Privacy `json:"privacy" validate:"omitempty,oneof=PRIVATE SHARED PUBLIC" enums:"PRIVATE,SHARED,PUBLIC" default:"PRIVATE"`
+	Content string        `json:"content,omitempty" example:"# Restore the database"`
+	Privacy store.Privacy `json:"privacy,omitempty" validate:"omitempty,oneof=PRIVATE SHARED PUBLIC" enums:"PRIVATE,SHARED,PUBLIC" default:"PRIVATE"`
 } // @name CreateRunbookRequest
 
 // UpdateRunbookRequest changes the fields that it has.
 type UpdateRunbookRequest struct {
-	Title   *string        `json:"title" validate:"omitempty,min=1,max=200" minLength:"1" maxLength:"200"`
-	Content *string        `json:"content"`
-	Privacy *store.Privacy `json:"privacy" validate:"omitempty,oneof=PRIVATE SHARED PUBLIC" enums:"PRIVATE,SHARED,PUBLIC"`
+	Title   *string        `json:"title,omitempty" validate:"omitempty,min=1,max=200" minLength:"1" maxLength:"200"`
+	Content *string        `json:"content,omitempty"`
+	Privacy *store.Privacy `json:"privacy,omitempty" validate:"omitempty,oneof=PRIVATE SHARED PUBLIC" enums:"PRIVATE,SHARED,PUBLIC"`
 } // @name UpdateRunbookRequest
 
 // RunbookSummary is a runbook in a list.

@@ -16,8 +16,7 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 	echoswagger "github.com/swaggo/echo-swagger"
 
-	// The generated description of the API registers itself.
-	_ "runbook/docs"
+	"runbook/docs"
 	"runbook/pkg/auth"
 	"runbook/pkg/execution"
 	"runbook/pkg/runbook"
@@ -136,6 +135,9 @@ func (s *Server) router() *echo.Echo {
 	e.GET("/swagger/*", echoswagger.WrapHandler)
 	e.GET("/health", s.health)
 	e.GET("/ready", s.ready)
+	e.GET("/api/openapi.json", func(c echo.Context) error {
+		return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, docs.OpenAPI)
+	})
 	s.routes(e.Group("/api"))
 	return e
 }

@@ -33,7 +33,7 @@ init() {
 	if [[ $database != postgres ]]; then
 		# Without a server, so that nobody can connect before all is there.
 		echo "CREATE DATABASE \"${database//\"/\"\"}\"" |
-			postgres --single -j -D "$PGDATA/.new" postgres
+			postgres --single -j -D "$PGDATA/.new" postgres >/dev/null
 	fi
 	mv "$PGDATA/.new" "$PGDATA/.done"
 }

@@ -49,12 +49,16 @@ func newSpool() *spool {
 }
 
 // append adds a copy of data. It waits while an attached follower is too far
-// behind; without a follower it drops the oldest output instead.
+// behind; without a follower it drops the oldest output instead. What comes
+// after the exit is dropped.
 func (s *spool) append(kind FrameKind, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.follower && s.cost(s.sent) > spoolWindow {
+	for s.follower && s.exit == nil && s.cost(s.sent) > spoolWindow {
 		_ = s.wait(context.Background())
+	}
+	if s.exit != nil {
+		return
 	}
 	s.end += int64(len(data))
 	if last := len(s.frames) - 1; last >= s.sent && s.frames[last].Kind == kind && len(s.frames[last].Data)+len(data) <= frameSize {

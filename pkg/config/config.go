@@ -35,12 +35,12 @@ type Config struct {
 
 	ContainerImage   string   `env:"CONTAINER_IMAGE" envDefault:"runbook-runtime" must:"the name of an image, without spaces" doc:"image that sessions run in"`
 	ContainerRuntime string   `env:"CONTAINER_RUNTIME" doc:"runtime of the engine that sessions run under, such as runsc; empty: the engine's default"`
-	CABundle         string   `env:"CA_BUNDLE" doc:"PEM file of certificate authorities handed to images and sessions; empty: the host's bundle where it differs from the image's; none: nothing is handed in"`
+	CABundle         string   `env:"CA_BUNDLE" doc:"PEM file of certificate authorities handed to images and sessions; empty: those that were added to this machine; none: nothing is handed in"`
 	Deployment       string   `env:"DEPLOYMENT" envDefault:"runbook" must:"1 to 40 of the characters a-z, 0-9 and -" doc:"label on everything the server makes on its engine; give each server that shares an engine, but not a database, its own"`
 	SessionMemory    ByteSize `env:"SESSION_MEMORY" envDefault:"512MiB" must:"a size of at least 64MiB, such as 512MiB" doc:"memory of a session; there is no swap"`
 	SessionCPUs      float64  `env:"SESSION_CPUS" envDefault:"1.0" must:"a number of CPUs from 0.1 to 1024, such as 1.5" doc:"CPUs of a session"`
 	SessionPids      int      `env:"SESSION_PIDS" envDefault:"100" must:"a whole number from 16 to 32768" doc:"processes and threads of a session"`
-	SessionTmpSize   ByteSize `env:"SESSION_TMP_SIZE" envDefault:"256MiB" must:"a size of at least 1MiB, such as 256MiB" doc:"room in each writable folder of a session"`
+	SessionTmpSize   ByteSize `env:"SESSION_TMP_SIZE" envDefault:"256MiB" must:"a size of at least 1MiB, such as 256MiB" doc:"room in /tmp of a session, and the largest file"`
 
 	SessionIdle         time.Duration `env:"SESSION_IDLE" envDefault:"30m" must:"a duration of at least 1s, such as 30m" doc:"a session without activity ends after this long"`
 	ExecutionTimeout    time.Duration `env:"EXECUTION_TIMEOUT" envDefault:"60s" must:"a duration above 0 and at most EXECUTION_TIMEOUT_MAX, such as 60s" doc:"how long a block without timeout= may run"`
@@ -60,9 +60,6 @@ const (
 	LogText LogFormat = "text"
 	LogJSON LogFormat = "json"
 )
-
-// NoCABundle is the value of CABundle that hands no certificates to anything.
-const NoCABundle = "none"
 
 // minSecret is the shortest key in bytes that HS256 takes without being the
 // weak part: as long as its hash.

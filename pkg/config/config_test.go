@@ -100,7 +100,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		BodyLimit:           4 * config.MiB,
 		ContainerImage:      "registry.example.org/runtime:1",
 		ContainerRuntime:    "runsc",
-		CABundle:            config.NoCABundle,
+		CABundle:            "none",
 		Deployment:          "blue-2",
 		SessionMemory:       config.GiB,
 		SessionCPUs:         0.5,
@@ -248,8 +248,35 @@ func TestTheExampleListsEveryVariableWithItsDefault(t *testing.T) {
 	for _, v := range config.Describe() {
 		want += fmt.Sprintf("\n# %s\n#%s=%s\n", v.Doc, v.Name, v.Default)
 	}
+	assertFile(t, path, want)
+}
+
+// The table is written by this test: go test ./pkg/config -update.
+func TestTheReadmeTellsOfEveryVariable(t *testing.T) {
+	t.Parallel()
+	const path, begin, end = "../../README.md", "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
+	readme, err := os.ReadFile(path)
+	require.NoError(t, err)
+	before, rest, found := strings.Cut(string(readme), begin)
+	require.True(t, found)
+	_, after, found := strings.Cut(rest, end)
+	require.True(t, found)
+	table := "| variable | default | |\n|---|---|---|\n"
+	for _, v := range config.Describe() {
+		value := ""
+		if v.Default != "" {
+			value = "`" + v.Default + "`"
+		}
+		table += fmt.Sprintf("| `%s` | %s | %s |\n", v.Name, value, v.Doc)
+	}
+	assertFile(t, path, before+begin+table+end+after)
+}
+
+// assertFile compares a file with what it should be, or writes it with -update.
+func assertFile(t *testing.T, path, want string) {
+	t.Helper()
 	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(want), 0o600))
+		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
 	}
 	got, err := os.ReadFile(path)
 	require.NoError(t, err)

@@ -57,6 +57,11 @@ type ErrorChunk struct {
 	Message string    `json:"message"`
 } // @name ErrorChunk
 
+// PingChunk is sent, outside the numbering, when nothing else was for a while.
+type PingChunk struct {
+	Type string `json:"type" enums:"ping"`
+} // @name PingChunk
+
 // Stream is a channel of a program's output.
 type Stream string
 
@@ -79,8 +84,8 @@ const (
 	ErrorInternal ErrorCode = "internal"
 )
 
-// Ping is sent, outside the numbering, when nothing else was for a while.
-var Ping = []byte(`{"type":"ping"}` + "\n")
+// Ping is a PingChunk as it goes out.
+var Ping = encodeLine(PingChunk{Type: "ping"})
 
 func encodeTruncated(seq, bytes int64) []byte {
 	return encodeLine(TruncatedChunk{Type: "truncated", Seq: seq, Bytes: bytes})

@@ -55,7 +55,7 @@ type htmlBlock struct {
 
 // htmlParser finds HTML blocks. It stands in for goldmark's own, which takes
 // some tags for text that open a block, and the other way round.
-type htmlParser struct{ leaf }
+type htmlParser struct{ opener }
 
 func (htmlParser) Trigger() []byte { return []byte{'<'} }
 

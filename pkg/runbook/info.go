@@ -101,5 +101,5 @@ func resolve(reference string) (character string, ok bool) {
 	if code == 0 {
 		return string(utf8.RuneError), true
 	}
-	return string(rune(code)), true
+	return string(rune(code)), true //nolint:gosec // so many digits are at most 24 bits
 }

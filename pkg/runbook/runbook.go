@@ -246,38 +246,3 @@ func extraWordsProblem(words []string) string {
 	}
 	return ""
 }
-
-// info is the raw info string of the opening fence.
-func (f *fence) info(src *source) string {
-	number, column := src.position(f.open)
-	return strings.TrimRight(src.from(number, column)[f.length:], " \t")
-}
-
-// content is the text inside the fence; see RunnableBlock.Code.
-func (f *fence) content(src *source) string {
-	var content strings.Builder
-	for i, start := range f.lines {
-		number, column := src.position(start)
-		content.WriteString(src.from(number, column))
-		if i == len(f.lines)-1 {
-			content.WriteByte('\n')
-			break
-		}
-		content.WriteString(src.ending(number))
-	}
-	return content.String()
-}
-
-// lineRange is where the block stands; see RunnableBlock.StartLine.
-func (f *fence) lineRange(src *source) (start, end int) {
-	last := f.open
-	if len(f.lines) > 0 {
-		last = f.lines[len(f.lines)-1]
-	}
-	if f.close >= 0 {
-		last = f.close
-	}
-	first, _ := src.position(f.open)
-	final, _ := src.position(last)
-	return first + 1, final + 1
-}

@@ -300,6 +300,16 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+func TestDocumentsAreParsedAtTheSameTime(t *testing.T) {
+	want := parse(runbook.Tour)
+	for range 4 {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, want, parse(runbook.Tour))
+		})
+	}
+}
+
 func TestNoLimitMeansAnyTimeout(t *testing.T) {
 	doc := runbook.Parse("```runnable bash timeout=10000h\n```", runbook.Limits{})
 	assert.Empty(t, doc.Runnable[0].Problem)

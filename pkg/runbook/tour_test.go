@@ -25,7 +25,7 @@ func TestTheTourHasNoProblems(t *testing.T) {
 func TestTheTourShowsEverything(t *testing.T) {
 	doc := parse(runbook.Tour)
 	runtimes, names := map[string]bool{}, map[string]bool{}
-	var shortest time.Duration = time.Hour
+	shortest := time.Hour
 	for _, block := range doc.Runnable {
 		runtimes[block.Runtime] = true
 		assert.NotEmpty(t, block.Name, "line %d", block.StartLine)
