@@ -215,13 +215,13 @@ const maxBatch = 256 << 10
 
 // Next waits for chunks that the follower hasn't got yet. What is no longer kept
 // is replaced by one chunk that says how much it was. It fails with ctx's error,
-// or with ErrStalled. After the final chunk it must not be called.
+// or with ErrStalled. Past the final chunk there is nothing but the end.
 func (f *Follower) Next(ctx context.Context) (Batch, error) {
 	l := f.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f.advanced()
-	for !f.stalled && f.next >= l.nextSeq {
+	for !f.stalled && !l.ended && f.next >= l.nextSeq {
 		if err := l.wait(ctx); err != nil {
 			return Batch{}, err
 		}
@@ -230,7 +230,7 @@ func (f *Follower) Next(ctx context.Context) (Batch, error) {
 		return Batch{}, ErrStalled
 	}
 	batch := f.take()
-	batch.Ended = l.ended && f.next == l.nextSeq
+	batch.Ended = l.ended && f.next >= l.nextSeq
 	return batch, nil
 }
 
