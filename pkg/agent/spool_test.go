@@ -155,13 +155,13 @@ func TestSpool(t *testing.T) {
 			follower := s.attach(0)
 			written := goAppend(s, 2*spoolSize)
 			synctest.Wait()
+			require.False(t, isClosed(written))
 			s.close([]byte("exit"))
+			synctest.Wait()
+			require.True(t, isClosed(written))
 			batch, err := s.next(t.Context(), follower)
 			require.NoError(t, err)
 			require.Equal(t, FrameExit, batch[len(batch)-1].Kind)
-			s.detach(follower)
-			synctest.Wait()
-			require.True(t, isClosed(written))
 		})
 	})
 
@@ -320,6 +320,7 @@ func (m *spoolModel) append(t *rapid.T, kind FrameKind, size int) {
 	go func() {
 		defer close(done)
 		m.spool.append(kind, data)
+		clear(data) // the pump reads into the same buffer again
 	}()
 	synctest.Wait()
 	held := !isClosed(done)
