@@ -164,13 +164,12 @@ func (u *user) call(method, path string, body any, header ...string) answer {
 }
 
 // want checks the status and decodes the body.
-func (a answer) want(status int, into any) answer {
+func (a answer) want(status int, into any) {
 	a.t.Helper()
 	require.Equal(a.t, status, a.status, "body: %s", a.body)
 	if into != nil {
 		require.NoError(a.t, json.Unmarshal(a.body, into))
 	}
-	return a
 }
 
 // problem checks that the answer is a problem of the code.
@@ -282,10 +281,10 @@ func (s *stream) next() chunk {
 	}
 }
 
-// await reads until the text of a channel holds what is wanted.
-func (s *stream) await(channel, wanted string) {
+// await reads until standard output holds what is wanted.
+func (s *stream) await(wanted string) {
 	s.t.Helper()
-	for !strings.Contains(s.text(channel), wanted) {
+	for !strings.Contains(s.text("stdout"), wanted) {
 		require.False(s.t, s.next().final(), "ended before %q came", wanted)
 	}
 }

@@ -69,7 +69,7 @@ func runDocument(t *testing.T, u *user, markdown string, want expected) {
 		s := u.run(session.ID, i)
 		assert.Equal(t, block.Runtime, s.chunks[0].Runtime)
 		if block.Stdin != "" {
-			s.await("stdout", block.PromptBeforeStdin)
+			s.await(block.PromptBeforeStdin)
 			u.answer(s.execution(), block.Stdin).want(204, nil)
 		}
 		exit := s.rest()

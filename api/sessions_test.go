@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/docker/docker/api/types/container"
 	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -74,7 +73,7 @@ func TestASessionLivesFromConnectToEnd(t *testing.T) {
 	again := u.connect(runbook)
 	assert.NotEqual(t, session.ID, again.ID)
 	running := u.run(again.ID, 0, "echo started; sleep 600")
-	running.await("stdout", "started")
+	running.await("started")
 	u.call(http.MethodDelete, fmt.Sprintf("/runbooks/%d", runbook), nil).want(204, nil)
 	assert.Equal(t, "session_lost", running.rest().Code, "deleting a runbook ends what runs in it")
 	assert.Empty(t, sandboxtest.Containers(t, w.deployment))
@@ -87,7 +86,7 @@ func TestAnIdleSessionExpiresButNotWhileABlockRuns(t *testing.T) {
 	idle := u.connect(u.createRunbook(waits))
 	busy := u.connect(u.createRunbook(waits))
 	s := u.run(busy.ID, 0)
-	s.await("stdout", "started")
+	s.await("started")
 
 	require.NoError(t, clock.BlockUntilContext(t.Context(), 1))
 	clock.Advance(31 * time.Minute)
@@ -108,12 +107,7 @@ func TestAContainerRemovedBehindTheServersBackIsSaidSo(t *testing.T) {
 	w := newWorld(t, clockwork.NewRealClock())
 	u := w.signUp(t)
 	runbook := u.createRunbook(waits)
-	docker := sandboxtest.Docker(t)
-	remove := func() {
-		for _, id := range sandboxtest.Containers(t, w.deployment) {
-			require.NoError(t, docker.ContainerRemove(t.Context(), id, container.RemoveOptions{Force: true}))
-		}
-	}
+	remove := func() { sandboxtest.RemoveContainers(t, w.deployment) }
 	var found sessionAnswer
 
 	session := u.connect(runbook)
@@ -124,7 +118,7 @@ func TestAContainerRemovedBehindTheServersBackIsSaidSo(t *testing.T) {
 
 	session = u.connect(runbook)
 	s := u.run(session.ID, 0)
-	s.await("stdout", "started")
+	s.await("started")
 	remove()
 	assert.Equal(t, "session_lost", s.rest().Code)
 

@@ -148,27 +148,28 @@ func (s *Server) routes(api *echo.Group) {
 	api.POST("/auth/signup", s.signUp)
 	api.POST("/auth/signin", s.signIn)
 
-	own := api.Group("", s.authenticate)
-	own.GET("/auth/profile", s.profile)
+	// A group with middleware would answer a wrong method as an unknown route.
+	own := func(method, path string, handler echo.HandlerFunc) { api.Add(method, path, handler, s.authenticate) }
+	own(http.MethodGet, "/auth/profile", s.profile)
 
-	own.GET("/runbooks", s.listRunbooks)
-	own.POST("/runbooks", s.createRunbook)
-	own.GET("/runbooks/:id", s.getRunbook)
-	own.PUT("/runbooks/:id", s.updateRunbook)
-	own.DELETE("/runbooks/:id", s.deleteRunbook)
-	own.GET("/runbooks/:id/runnable-blocks", s.runnableBlocks)
-	own.GET("/runbooks/:id/file-blocks", s.fileBlocks)
+	own(http.MethodGet, "/runbooks", s.listRunbooks)
+	own(http.MethodPost, "/runbooks", s.createRunbook)
+	own(http.MethodGet, "/runbooks/:id", s.getRunbook)
+	own(http.MethodPut, "/runbooks/:id", s.updateRunbook)
+	own(http.MethodDelete, "/runbooks/:id", s.deleteRunbook)
+	own(http.MethodGet, "/runbooks/:id/runnable-blocks", s.runnableBlocks)
+	own(http.MethodGet, "/runbooks/:id/file-blocks", s.fileBlocks)
 
-	own.POST("/sessions/connect/:userId/:runbookId", s.connect)
-	own.GET("/sessions", s.listSessions)
-	own.GET("/sessions/:id", s.getSession)
-	own.GET("/sessions/active/:userId/:runbookId", s.activeSession)
-	own.POST("/sessions/:id/keepalive", s.keepAlive)
-	own.DELETE("/sessions/end/:id", s.endSession)
+	own(http.MethodPost, "/sessions/connect/:userId/:runbookId", s.connect)
+	own(http.MethodGet, "/sessions", s.listSessions)
+	own(http.MethodGet, "/sessions/:id", s.getSession)
+	own(http.MethodGet, "/sessions/active/:userId/:runbookId", s.activeSession)
+	own(http.MethodPost, "/sessions/:id/keepalive", s.keepAlive)
+	own(http.MethodDelete, "/sessions/end/:id", s.endSession)
 
-	own.POST("/executions/exec-block", s.execBlock)
-	own.POST("/executions/:id/cancel", s.cancelExecution)
-	own.POST("/executions/:id/stdin", s.writeStdin)
+	own(http.MethodPost, "/executions/exec-block", s.execBlock)
+	own(http.MethodPost, "/executions/:id/cancel", s.cancelExecution)
+	own(http.MethodPost, "/executions/:id/stdin", s.writeStdin)
 }
 
 // logRequests writes a line for each request, without its body and its query.

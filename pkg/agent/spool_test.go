@@ -44,7 +44,7 @@ func TestSpool(t *testing.T) {
 	t.Run("a program that nobody follows is never held back", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSpool()
-			written := goAppend(s, 2*spoolSize)
+			written := goAppend(s)
 			synctest.Wait()
 			require.True(t, isClosed(written))
 		})
@@ -54,7 +54,7 @@ func TestSpool(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSpool()
 			follower := s.attach(0)
-			written := goAppend(s, 2*spoolSize)
+			written := goAppend(s)
 			synctest.Wait()
 			require.False(t, isClosed(written), "the program waits")
 			require.InDelta(t, spoolWindow, s.end, 2*largestWrite, "and was not held back before the window was full")
@@ -71,7 +71,7 @@ func TestSpool(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSpool()
 			follower := s.attach(0)
-			written := goAppend(s, 2*spoolSize)
+			written := goAppend(s)
 			synctest.Wait()
 			require.False(t, isClosed(written))
 			s.detach(follower)
@@ -117,7 +117,7 @@ func TestSpool(t *testing.T) {
 
 			// The one that was replaced leaves late: that is not the new one's end.
 			s.detach(old)
-			written := goAppend(s, 2*spoolSize)
+			written := goAppend(s)
 			synctest.Wait()
 			require.False(t, isClosed(written), "the new one still holds the program back")
 			s.detach(current)
@@ -153,7 +153,7 @@ func TestSpool(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSpool()
 			follower := s.attach(0)
-			written := goAppend(s, 2*spoolSize)
+			written := goAppend(s)
 			synctest.Wait()
 			require.False(t, isClosed(written))
 			s.close([]byte("exit"))
@@ -458,13 +458,13 @@ func (m *spoolModel) release() {
 	m.settle()
 }
 
-// goAppend writes size bytes, as a program does that writes as fast as it can.
-// The result is closed when it has.
-func goAppend(s *spool, size int) chan struct{} {
+// goAppend writes twice what fits, as a program does that writes as fast as it
+// can. The result is closed when it has.
+func goAppend(s *spool) chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for ; size > 0; size -= largestWrite {
+		for size := 2 * spoolSize; size > 0; size -= largestWrite {
 			s.append(FrameStdout, make([]byte, largestWrite))
 		}
 	}()

@@ -52,8 +52,8 @@ func exit(seq int64) []byte {
 	return encodeLine(ExitChunk{Type: "exit", Seq: seq, Reason: "exited"})
 }
 
-// print appends as a program does that prints text.
-func print(l *Log, texts ...string) {
+// write appends as a program does that prints text.
+func write(l *Log, texts ...string) {
 	for _, text := range texts {
 		l.append(output(text), len(text))
 	}
@@ -454,7 +454,7 @@ func TestALateFollowerGetsTheBeginningOneGapAndTheEnd(t *testing.T) {
 	line := len(output("0123456789")(1))
 	l := NewLog(LogLimits{Head: 2 * line, Tail: 3 * line, Stall: testStall})
 	for i := range 10 {
-		print(l, fmt.Sprintf("%010d", i))
+		write(l, fmt.Sprintf("%010d", i))
 	}
 	require.True(t, l.end(exit))
 
@@ -474,7 +474,7 @@ func TestALateFollowerGetsTheBeginningOneGapAndTheEnd(t *testing.T) {
 func TestWhoComesBackGetsExactlyTheRest(t *testing.T) {
 	t.Parallel()
 	l := NewLog(LogLimits{Head: 100, Tail: 1 << 20, Stall: testStall})
-	print(l, "one", "two", "three", "four")
+	write(l, "one", "two", "three", "four")
 	l.end(exit)
 	whole := readAll(t, l.Follow(-1))
 	require.Len(t, whole, 5)
@@ -491,7 +491,7 @@ func TestWithNobodyAttachedAppendNeverWaits(t *testing.T) {
 		l.Follow(-1).Close() // somebody was
 		began := time.Now()
 		for range 1000 {
-			print(l, strings.Repeat("x", 100))
+			write(l, strings.Repeat("x", 100))
 		}
 		require.Zero(t, time.Since(began))
 	})
@@ -505,13 +505,13 @@ func TestAFollowerThatTakesNothingHoldsTheProgramBackAndIsDropped(t *testing.T) 
 		defer stalled.Close()
 		defer reader.Close()
 		read := make(chan []chunk, 1)
-		go func() { read <- readAll(t, reader) }()
+		go func() { read <- readAll(t, reader) }() //nolint:testifylint // a failure shows all the same: nothing is sent
 
 		began := time.Now()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			print(l, "one", strings.Repeat("x", 100), "three")
+			write(l, "one", strings.Repeat("x", 100), "three")
 			l.end(exit)
 		}()
 		synctest.Wait()
@@ -537,7 +537,7 @@ func TestAFollowerThatIsSlowButNotStalledIsNeverDropped(t *testing.T) {
 		defer f.Close()
 		go func() {
 			for range 50 {
-				print(l, strings.Repeat("x", 60))
+				write(l, strings.Repeat("x", 60))
 			}
 			l.end(exit)
 		}()
@@ -564,7 +564,7 @@ func TestAProgramGoesOnWhenTheFollowerThatHeldItLeaves(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			print(l, strings.Repeat("x", 100), strings.Repeat("y", 100))
+			write(l, strings.Repeat("x", 100), strings.Repeat("y", 100))
 		}()
 		synctest.Wait()
 		f.Close()
@@ -583,7 +583,7 @@ func TestTheEndReleasesAProgramThatIsHeldBack(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			print(l, strings.Repeat("x", 100), strings.Repeat("y", 100), "too late")
+			write(l, strings.Repeat("x", 100), strings.Repeat("y", 100), "too late")
 		}()
 		synctest.Wait()
 		require.True(t, l.end(exit))
@@ -598,10 +598,10 @@ func TestTheEndReleasesAProgramThatIsHeldBack(t *testing.T) {
 func TestNothingIsAddedAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	l := NewLog(LogLimits{Head: 1000, Tail: 1000, Stall: testStall})
-	print(l, "one")
+	write(l, "one")
 	require.True(t, l.end(exit))
 	require.False(t, l.end(exit))
-	print(l, "two")
+	write(l, "two")
 	require.Equal(t, []string{"output", "exit"}, types(readAll(t, l.Follow(-1))))
 }
 
@@ -634,7 +634,7 @@ func TestAWaitingFollowerEndsWithItsContext(t *testing.T) {
 	cancel()
 	_, err := f.Next(ctx)
 	require.ErrorIs(t, err, context.Canceled)
-	print(l, "one")
+	write(l, "one")
 	batch, err := f.Next(t.Context())
 	require.NoError(t, err, "the follower is good for another try")
 	require.Len(t, batch.Lines, 1)
@@ -656,7 +656,7 @@ func TestFollowersInARaceGetTheSame(t *testing.T) {
 	}
 	group.Go(func() {
 		for range printed {
-			print(l, "some text of a line\n")
+			write(l, "some text of a line\n")
 		}
 		l.end(exit)
 	})
@@ -665,7 +665,7 @@ func TestFollowersInARaceGetTheSame(t *testing.T) {
 			f := l.Follow(-1)
 			defer f.Close()
 			_, err := f.Next(t.Context())
-			assert.NoError(t, err) //nolint:testifylint // require is for the test's own goroutine
+			assert.NoError(t, err)
 		})
 	}
 	group.Wait()
@@ -704,7 +704,7 @@ func BenchmarkLog(b *testing.B) {
 				})
 			}
 			for b.Loop() {
-				print(l, line)
+				write(l, line)
 			}
 			l.end(exit)
 			group.Wait()

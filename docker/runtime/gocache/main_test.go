@@ -34,11 +34,11 @@ func ask(t *testing.T, c *cache, requests ...any) []response {
 	var answers []response
 	for {
 		var res response
-		if err := dec.Decode(&res); errors.Is(err, io.EOF) {
+		err := dec.Decode(&res)
+		if errors.Is(err, io.EOF) {
 			break
-		} else {
-			require.NoError(t, err)
 		}
+		require.NoError(t, err)
 		answers = append(answers, res)
 	}
 	require.Equal(t, []string{"get", "put", "close"}, answers[0].KnownCommands)

@@ -97,6 +97,17 @@ func Containers(t testing.TB, deployment string) []string {
 	return ids
 }
 
+// RemoveContainers removes them behind the sandbox's back.
+func RemoveContainers(t testing.TB, deployment string) {
+	t.Helper()
+	docker := Docker(t)
+	for _, id := range Containers(t, deployment) {
+		if err := docker.ContainerRemove(t.Context(), id, container.RemoveOptions{Force: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Purge removes all that deployments whose name starts with prefix have made,
 // but for images.
 func Purge(ctx context.Context, prefix string) error {
