@@ -11,13 +11,19 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
+	"runbook/pkg/config"
 	"runbook/pkg/sandbox"
 	"runbook/pkg/sandbox/sandboxtest"
+	"runbook/pkg/store"
 )
 
 // services is the deployment of what all tests share.
 const services = sandboxtest.Prefix + "services"
+
+// startPatience bounds the start of Postgres.
+const startPatience = 2 * time.Minute
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -53,6 +59,12 @@ func up(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// The server in the container may still be starting.
+	ready, err := store.Open(ctx, store.Options{DSN: config.DatabaseURL(database), ConnectTimeout: startPatience})
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
 	_, err = fmt.Fprintf(out, "export TEST_DATABASE_URL='%s'\n", database)
 	return err
 }

@@ -3,6 +3,8 @@
 package sandboxtest
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -147,4 +149,19 @@ func Purge(ctx context.Context, prefix string) error {
 		return fmt.Errorf("purge %s*: %w", prefix, err)
 	}
 	return nil
+}
+
+// Archive is a tar of one file.
+func Archive(t testing.TB, name, content string) *bytes.Buffer {
+	t.Helper()
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))})
+	if err == nil {
+		_, err = w.Write([]byte(content))
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return &archive
 }
