@@ -27,7 +27,8 @@ const (
 
 // PostgresOptions are how a provided Postgres is kept.
 type PostgresOptions struct {
-	// Ephemeral keeps the data in memory and doesn't wait for disks: for tests.
+	// Ephemeral lets the data go with the container and doesn't wait for disks:
+	// for tests.
 	Ephemeral bool
 }
 
@@ -93,7 +94,6 @@ func (e *Engine) createPostgres(ctx context.Context, name string, options Postgr
 		config.Cmd = []string{"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=400"}
 		host.Mounts = nil
 		host.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyDisabled}
-		host.Tmpfs = map[string]string{postgresData: "rw,size=1g"}
 	}
 	_, err = e.docker.ContainerCreate(ctx, config, host, nil, nil, name)
 	if errdefs.IsConflict(err) { // another process made it meanwhile

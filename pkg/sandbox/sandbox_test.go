@@ -1,7 +1,6 @@
 package sandbox_test
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -140,7 +139,7 @@ func TestSandbox(t *testing.T) {
 		group.Wait()
 		assert.Empty(t, sandboxtest.Containers(t, settings.Deployment))
 		_, err := engine.Agent(id).Health(t.Context())
-		assert.True(t, errors.Is(err, sandbox.ErrGone), "%v", err)
+		assert.ErrorIs(t, err, sandbox.ErrGone)
 	})
 }
 
