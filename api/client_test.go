@@ -78,7 +78,12 @@ func boot(t testing.TB, clock clockwork.Clock, deployment string, environ map[st
 		cancel()
 		return <-ended
 	})
-	t.Cleanup(func() { _ = stop() })
+	t.Cleanup(func() {
+		_ = stop()
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", log)
+		}
+	})
 	return &world{
 		app: a, url: "http://127.0.0.1:" + strconv.Itoa(a.port()), deployment: deployment,
 		environ: environ, log: log, stop: stop,

@@ -437,9 +437,9 @@ func (w *world) finish() {
 		for r.attached() && !r.ended && len(w.failures) == 0 {
 			w.read(r)
 			synctest.Wait()
+			w.check()
 		}
 	}
-	w.check()
 	for _, r := range w.followed {
 		w.checkReading(r)
 		if r.attached() && !r.ended {

@@ -188,6 +188,7 @@ func (s *Service) await(ctx context.Context, session *store.Session) (bool, erro
 			return false, err
 		}
 		*session = *ready
+		return true, nil // it has just come up
 	}
 	running, err := s.engine.Running(ctx, *session.ContainerID)
 	if err != nil || running {
