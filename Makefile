@@ -44,7 +44,6 @@ bench: ## Measure, on a real engine and a real Postgres
 fuzz: ## Fuzz the parsers for a minute each
 	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 60s ./pkg/runbook
 	go test -run '^$$' -fuzz '^FuzzReadFrame$$' -fuzztime 60s ./pkg/agent
-	go test -run '^$$' -fuzz '^FuzzTextDecoder$$' -fuzztime 60s ./pkg/execution
 
 lint: agent $(GOLANGCI) ## Look for what doesn't belong
 	$(GOLANGCI) run ./...
